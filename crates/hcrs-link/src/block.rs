@@ -2,25 +2,26 @@
 //! without being copied into and out of a socket.
 //!
 //! ```text
-//! free ──put (worker)──► full ──lend (edge, on the Block frame)──► lent ──drop (edge)──► free
+//! free ──put (worker)──► taken ──► full ──lend (edge, on the Block frame)──► lent ──drop (edge)──► free
+//! free ──empty (edge)──► taken ──► free
 //! ```
 //!
 //! When no block is free, a piece goes over the socket, so a client that does not read costs others speed at
-//! most. The edge copies or encrypts the bytes in a block and never interprets them: a worker that writes
+//! most. Blocks that were used keep their memory until the edge empties them, once traffic is over. The edge copies or encrypts the bytes in a block and never interprets them: a worker that writes
 //! into a lent block changes the bytes of its own response and nothing else.
 
 use std::os::fd::AsFd;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use hcrs_http::PIECE;
-use rustix::mm::{MapFlags, ProtFlags};
+use rustix::mm::{Advice, MapFlags, ProtFlags};
 
 use crate::frame::DATA_MAX;
 
 /// Number of blocks of a link, each of [`DATA_MAX`] bytes. Only blocks that were used take memory.
-pub const BLOCKS: usize = 64;
+pub const BLOCKS: usize = u64::BITS as usize;
 
 /// Length of the shortest piece that is worth a block, in bytes.
 pub const BLOCK_MIN: usize = 8 << 10;
@@ -46,13 +47,16 @@ pub(crate) mod state {
     pub(crate) const FREE: u32 = 0;
     const FULL: u32 = 1;
     const LENT: u32 = 2;
+    const TAKEN: u32 = 3;
 
-    /// Worker: whether the block may be written to.
-    pub(crate) fn is_free(state: &impl Word<u32>) -> bool {
-        state.load(Ordering::Acquire) == FREE
+    /// Takes a free block, whose bytes this end alone accesses then. Returns false if it is not free.
+    pub(crate) fn take(state: &impl Word<u32>) -> bool {
+        // Most blocks that are not free are seen by a load, which is cheaper.
+        state.load(Ordering::Relaxed) == FREE
+            && state.compare_exchange(FREE, TAKEN, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 
-    /// Worker: marks a block that has been written to as full.
+    /// Worker: marks a taken block that has been written to as full.
     pub(crate) fn fill(state: &impl Word<u32>) {
         state.store(FULL, Ordering::Release);
     }
@@ -62,7 +66,7 @@ pub(crate) mod state {
         state.compare_exchange(FULL, LENT, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
-    /// Edge: marks a block that is no longer read as free.
+    /// Edge: marks a block that it no longer accesses as free.
     pub(crate) fn free(state: &impl Word<u32>) {
         state.store(FREE, Ordering::Release);
     }
@@ -72,6 +76,8 @@ pub(crate) mod state {
 #[derive(Debug)]
 pub struct BlockArea {
     map: NonNull<u8>,
+    /// Edge: a bit for each block that was lent since it was last emptied.
+    used: AtomicU64,
 }
 
 impl BlockArea {
@@ -96,7 +102,7 @@ impl BlockArea {
         };
         let map = NonNull::new(map).ok_or_else(|| std::io::Error::other("mmap returned a null page"))?;
         crate::fork::note(map, LEN);
-        Ok(Some(Self { map: map.cast() }))
+        Ok(Some(Self { map: map.cast(), used: AtomicU64::new(0) }))
     }
 
     /// Worker: copies `bytes` into a free block and returns its number. `None` if no block is free, or for
@@ -106,10 +112,10 @@ impl BlockArea {
             return None;
         }
         // The first free block, so that little traffic uses few blocks, which stay in the processor's caches.
-        let block = (0..BLOCKS).find(|&block| state::is_free(self.state(block)))?;
+        let block = (0..BLOCKS).find(|&block| state::take(self.state(block)))?;
         #[expect(unsafe_code, reason = "shared memory is where the OS begins")]
-        // SAFETY: the block lies within the mapping and holds DATA_MAX bytes; a free block has no reader, and
-        // only the worker, under its outbox's lock, fills blocks.
+        // SAFETY: the block lies within the mapping and holds DATA_MAX bytes; it is taken, so nothing else accesses
+        // it.
         let room = unsafe { std::slice::from_raw_parts_mut(self.bytes(block).as_ptr(), bytes.len()) };
         for (room, piece) in room.chunks_mut(PIECE).zip(bytes.chunks(PIECE)) {
             room.copy_from_slice(piece);
@@ -124,7 +130,29 @@ impl BlockArea {
         if block >= BLOCKS || len > DATA_MAX {
             return None;
         }
-        state::lend(self.state(block)).then(|| Block { area: Arc::clone(self), number: block, len })
+        if !state::lend(self.state(block)) {
+            return None;
+        }
+        self.used.fetch_or(1 << block, Ordering::Relaxed);
+        Some(Block { area: Arc::clone(self), number: block, len })
+    }
+
+    /// Edge: returns the memory of free blocks to the system. Those that are not free are left for the next time.
+    pub fn empty(&self) {
+        let used = self.used.swap(0, Ordering::Relaxed);
+        for block in (0..BLOCKS).filter(|block| used & (1 << block) != 0) {
+            if !state::take(self.state(block)) {
+                self.used.fetch_or(1 << block, Ordering::Relaxed);
+                continue;
+            }
+            #[expect(unsafe_code, reason = "shared memory is where the OS begins")]
+            // SAFETY: the block lies within the mapping, of a file that the kernel fills with zeros where it was
+            // emptied; it is taken, so nothing else accesses it.
+            let _kept = unsafe {
+                rustix::mm::madvise(self.bytes(block).as_ptr().cast(), DATA_MAX, Advice::LinuxRemove)
+            };
+            state::free(self.state(block));
+        }
     }
 
     fn state(&self, block: usize) -> &AtomicU32 {
@@ -161,8 +189,8 @@ impl Drop for BlockArea {
 unsafe impl Send for BlockArea {}
 
 #[expect(unsafe_code, reason = "the state of a block, which is atomic, decides which end may access it")]
-// SAFETY: the states are atomics; a block's bytes are written by the worker while it is free and read by the
-// edge while it is lent.
+// SAFETY: the states are atomics; a block's bytes are accessed by the end that has taken it, and read by the edge
+// while it is lent.
 unsafe impl Sync for BlockArea {}
 
 /// The bytes in a block that is lent to the edge. The block becomes free when they are dropped.
@@ -223,6 +251,37 @@ mod tests {
         assert!(edge.lend(BLOCKS, 1).is_none());
         assert!(edge.lend(taken[0], DATA_MAX + 1).is_none());
         assert_eq!(worker.put(&vec![0; DATA_MAX + 1]), None);
+    }
+
+    /// Returns the memory of a link's blocks, in units of 512 bytes.
+    fn allocated(fd: &impl AsFd) -> usize {
+        usize::try_from(rustix::fs::fstat(fd).unwrap().st_blocks).unwrap()
+    }
+
+    #[test]
+    fn blocks_that_were_used_are_emptied_and_others_keep_their_bytes() {
+        let (_claims, fd) = ClaimTable::create().unwrap();
+        let (edge, worker) =
+            (Arc::new(BlockArea::open(&fd).unwrap().unwrap()), BlockArea::open(&fd).unwrap().unwrap());
+        let bytes = vec![b'x'; DATA_MAX];
+        let taken: Vec<_> = (0..BLOCKS).map(|_| worker.put(&bytes).unwrap()).collect();
+        let mut lent: Vec<_> = taken[..4].iter().map(|&block| edge.lend(block, DATA_MAX).unwrap()).collect();
+        let one = DATA_MAX / 512;
+        let before = allocated(&fd);
+        lent.truncate(1);
+        edge.empty();
+        assert_eq!(allocated(&fd), before - 3 * one, "of four that were used one is lent");
+        assert_eq!(lent[0].as_ref(), bytes);
+        assert_eq!(worker.put(&bytes[1..]), Some(taken[1]));
+        assert_eq!(edge.lend(taken[1], DATA_MAX - 1).unwrap().as_ref(), &bytes[1..]);
+        drop(lent);
+        edge.empty();
+        assert_eq!(allocated(&fd), before - 4 * one);
+        for &block in &taken[4..] {
+            assert_eq!(edge.lend(block, DATA_MAX).unwrap().as_ref(), bytes);
+        }
+        edge.empty();
+        assert_eq!(allocated(&fd), before - BLOCKS * one);
     }
 
     #[test]

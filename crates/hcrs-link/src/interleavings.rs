@@ -201,10 +201,13 @@ struct Blocks<const N: usize> {
     contents: [UnsafeCell<u32>; N],
     /// The numbers of full blocks, and their contents.
     frames: Frames<(usize, u32)>,
+    /// The way to take a block that is free.
+    take: Take,
     /// The edge's way to free a block.
     free: Free,
 }
 
+type Take = fn(&AtomicU32) -> bool;
 type Free = fn(&AtomicU32);
 
 #[expect(unsafe_code, reason = "the contents are shared as those of the real blocks are")]
@@ -212,18 +215,19 @@ type Free = fn(&AtomicU32);
 unsafe impl<const N: usize> Sync for Blocks<N> {}
 
 impl<const N: usize> Blocks<N> {
-    fn new(free: Free) -> Arc<Self> {
+    fn new(take: Take, free: Free) -> Arc<Self> {
         Arc::new(Self {
             states: std::array::from_fn(|_| AtomicU32::new(state::FREE)),
             contents: std::array::from_fn(|_| UnsafeCell::new(0)),
             frames: Frames::new(),
+            take,
             free,
         })
     }
 
     /// Worker: passes a piece through a block if one is free; otherwise the socket takes it.
     fn put(&self, piece: u32) {
-        let Some(block) = (0..N).find(|&block| state::is_free(&self.states[block])) else { return };
+        let Some(block) = (0..N).find(|&block| (self.take)(&self.states[block])) else { return };
         self.contents[block].with_mut(|content| {
             #[expect(unsafe_code, reason = "loom gives a pointer")]
             // SAFETY: loom has checked that no other thread accesses the cell.
@@ -253,6 +257,22 @@ impl<const N: usize> Blocks<N> {
         });
     }
 
+    /// Edge: empties the blocks that are free.
+    fn empty(&self) {
+        for (state, content) in self.states.iter().zip(&self.contents) {
+            if (self.take)(state) {
+                content.with_mut(|content| {
+                    #[expect(unsafe_code, reason = "loom gives a pointer")]
+                    // SAFETY: loom has checked that no other thread accesses the cell.
+                    unsafe {
+                        *content = 0;
+                    }
+                });
+                (self.free)(state);
+            }
+        }
+    }
+
     fn give_back(&self, lent: (usize, u32)) {
         self.check(lent);
         (self.free)(&self.states[lent.0]);
@@ -260,19 +280,22 @@ impl<const N: usize> Blocks<N> {
 }
 
 /// Runs a worker that puts pieces into blocks, and an edge that looks a number of times and holds each block
-/// until it has seen the next.
-fn pieces_pass<const N: usize>(pieces: u32, looks: usize, free: Free) {
+/// until it has seen the next. It empties free blocks after the first of its looks.
+fn pieces_pass<const N: usize>(pieces: u32, looks: usize, empties: usize, (take, free): (Take, Free)) {
     loom::model(move || {
-        let blocks = Blocks::<N>::new(free);
+        let blocks = Blocks::<N>::new(take, free);
         let worker = thread::spawn({
             let blocks = blocks.clone();
             move || (1..=pieces).for_each(|piece| blocks.put(piece))
         });
         let mut held = None;
-        for _ in 0..looks {
+        for look in 0..looks {
             let next = blocks.lend();
             if let Some(lent) = std::mem::replace(&mut held, next) {
                 blocks.give_back(lent);
+            }
+            if look < empties {
+                blocks.empty();
             }
         }
         worker.join().unwrap();
@@ -282,23 +305,35 @@ fn pieces_pass<const N: usize>(pieces: u32, looks: usize, free: Free) {
         while let Some(lent) = blocks.lend() {
             blocks.give_back(lent);
         }
-        assert!(blocks.states.iter().all(state::is_free), "a block that was dropped is free");
+        assert!(blocks.states.iter().all(state::take), "a block that was dropped is free");
     });
 }
 
 #[test]
 fn a_block_is_written_only_while_no_end_reads_it() {
-    pieces_pass::<1>(2, 2, state::free);
+    pieces_pass::<1>(2, 2, 2, (state::take, state::free));
 }
 
 #[test]
 fn blocks_come_back_while_others_are_lent() {
-    pieces_pass::<2>(3, 3, state::free);
+    pieces_pass::<2>(3, 3, 0, (state::take, state::free));
+}
+
+#[test]
+fn a_block_is_emptied_only_while_no_end_uses_it() {
+    pieces_pass::<2>(2, 1, 1, (state::take, state::free));
 }
 
 /// A block that is freed without ordering the edge's reads before the worker's next write.
 #[test]
 #[should_panic(expected = "Causality violation")]
 fn a_block_that_is_freed_too_weakly_is_found() {
-    pieces_pass::<1>(2, 2, |state| state.store(state::FREE, Relaxed));
+    pieces_pass::<1>(2, 2, 0, (state::take, |state| state.store(state::FREE, Relaxed)));
+}
+
+/// A block that both ends take because each has only seen that it is free.
+#[test]
+#[should_panic(expected = "Causality violation")]
+fn a_block_that_is_taken_in_two_steps_is_found() {
+    pieces_pass::<1>(1, 1, 1, (|state| state.load(Acquire) == state::FREE, state::free));
 }

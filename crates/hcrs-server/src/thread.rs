@@ -352,6 +352,7 @@ async fn run_ticks(shared: Rc<ThreadState>) {
             piece::release_spares();
             shared.encoders.release_spares();
             shared.files.forget();
+            shared.apps.release_memory();
             release();
             release_at = None;
         }

@@ -122,6 +122,11 @@ impl Apps {
         self.all().iter().for_each(|app| app.dispatch.tick(now));
     }
 
+    /// Returns memory that no response needs now to the system.
+    pub(crate) fn release_memory(&self) {
+        self.all().iter().for_each(|app| app.dispatch.release_memory());
+    }
+
     /// Stops sending requests to a worker and notifies it of the signal. Returns the worker's link.
     pub(crate) fn retire(&self, worker: WorkerId, signal: u16, now: Instant) -> Option<Rc<Link>> {
         let link = self.all().iter().find_map(|app| app.dispatch.retire(worker, signal, now));

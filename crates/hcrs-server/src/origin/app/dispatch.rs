@@ -219,6 +219,11 @@ impl Dispatch {
         }
     }
 
+    /// Returns memory that no response needs now to the system.
+    pub(crate) fn release_memory(&self) {
+        self.links.borrow().iter().for_each(|link| link.release_memory());
+    }
+
     /// Whether there is anything for [`Dispatch::tick`] to do.
     pub(crate) fn has_work(&self, now: Instant) -> bool {
         !self.queue.borrow().is_empty() || self.links.borrow().iter().any(|link| link.has_unbegun(now))

@@ -149,6 +149,13 @@ impl Link {
         Some(Bytes::from_owner(self.blocks.as_ref()?.lend(block, len)?))
     }
 
+    /// Returns the memory of free blocks to the system.
+    pub(crate) fn release_memory(&self) {
+        if let Some(blocks) = &self.blocks {
+            blocks.empty();
+        }
+    }
+
     /// Returns the exchange that a frame is about. A frame about a request implies that it was begun.
     fn exchange(&self, stream: StreamId) -> Option<Rc<Exchange>> {
         let Begun { exchange, is_new } = self.streams.borrow_mut().note_begun(&self.claims, stream)?;
