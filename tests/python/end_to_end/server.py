@@ -234,6 +234,11 @@ class Server:
         now, most = int(sizes["VmRSS"]), int(sizes["VmHWM"])
         return now * 1024, most * 1024
 
+    def shared_memory(self) -> int:
+        """Resident bytes of the edge that it shares with workers."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        return int(re.findall(r"^RssShmem:\s+(\d+) kB", status, re.MULTILINE)[0]) * 1024
+
     def signal(self, number: int) -> None:
         """Sends a signal to the edge."""
         self._process.send_signal(number)

@@ -243,9 +243,11 @@ def test_memory_comes_back_after_a_burst(
         client.ping()
     show(server, "400 downloads that nobody reads")
     assert server.memory()[1] < at_rest + 400 * MIB, "a mebibyte for each"
+    assert server.shared_memory() > MIB, "blocks of the link"
     for client in clients:
         client.close()
     # The allocator gives back what it has not needed for a while, and looks for it while it works.
     other = connect_h2(server.listener)
     wait_until(lambda: other.get() and server.memory()[0] < at_rest + 32 * MIB, "the memory to come back")
+    wait_until(lambda: other.get() and server.shared_memory() < MIB, "the memory of blocks to come back")
     show(server, "after them")
