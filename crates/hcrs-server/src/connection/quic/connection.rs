@@ -61,6 +61,8 @@ pub(crate) struct Connection {
     wide: Option<Place>,
     /// The place of a connection whose window of responses is large.
     large: Option<Place>,
+    /// The number of streams that this end has opened. They stay open.
+    own_streams: usize,
     /// The end of the connection, until it is taken.
     end: Option<io::Result<()>>,
 }
@@ -102,6 +104,7 @@ impl Connection {
             windows,
             wide: None,
             large: None,
+            own_streams: 0,
             end: None,
         }
     }
@@ -216,9 +219,7 @@ impl Connection {
 
     /// Frees the place once the client has acknowledged all responses.
     fn free_large_window(&mut self) {
-        /// The control stream and that of QPACK's decoder, which stay open.
-        const OWN_STREAMS: usize = 2;
-        if self.large.is_some() && self.quic.streams().send_streams() <= OWN_STREAMS {
+        if self.large.is_some() && self.quic.streams().send_streams() <= self.own_streams {
             self.large = None;
             self.quic.set_send_window(SEND_WINDOW);
         }
@@ -459,7 +460,9 @@ impl Transport for Connection {
     }
 
     fn open_uni(&mut self) -> Option<u64> {
-        self.quic.streams().open(Dir::Uni).map(u64::from)
+        let id = self.quic.streams().open(Dir::Uni)?;
+        self.own_streams += 1;
+        Some(id.into())
     }
 
     fn set_priority(&mut self, id: u64, priority: i32) {
