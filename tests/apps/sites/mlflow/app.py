@@ -7,6 +7,8 @@ os.environ.update(
     {
         "_MLFLOW_SERVER_FILE_STORE": f"sqlite:///{STATE}/mlflow.db",
         "_MLFLOW_SERVER_REGISTRY_STORE": f"sqlite:///{STATE}/mlflow.db",
+        # What it keeps beside that would be a file of the folder it is started in.
+        "MLFLOW_TRACKING_URI": f"sqlite:///{STATE}/mlflow.db",
         "_MLFLOW_SERVER_ARTIFACT_ROOT": "mlflow-artifacts:/",
         "_MLFLOW_SERVER_ARTIFACT_DESTINATION": f"{STATE}/artifacts",
         "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true",
