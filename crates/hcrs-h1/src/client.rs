@@ -64,7 +64,10 @@ enum Receiving {
     /// The response is complete.
     Ended,
     /// The server broke the protocol.
-    Broken,
+    Broken {
+        /// No byte of the response had come.
+        is_unanswered: bool,
+    },
 }
 
 /// The state of the request.
@@ -237,9 +240,11 @@ impl ClientConnection {
 
     /// Whether no byte has come in answer to the request.
     pub fn is_unanswered(&self) -> bool {
-        matches!(self.receiving, Receiving::Idle | Receiving::Head(_))
-            && self.input.is_empty()
-            && self.interims == 0
+        match self.receiving {
+            Receiving::Idle | Receiving::Head(_) => self.input.is_empty() && self.interims == 0,
+            Receiving::Broken { is_unanswered } => is_unanswered,
+            _ => false,
+        }
     }
 
     /// Whether the response is complete.
@@ -263,10 +268,10 @@ impl ClientConnection {
             Receiving::Idle if !self.input.is_empty() => {
                 Err(BadResponse("it sends bytes that were not asked for"))
             }
-            Receiving::Idle | Receiving::Switched | Receiving::Ended | Receiving::Broken => Ok(None),
+            Receiving::Idle | Receiving::Switched | Receiving::Ended | Receiving::Broken { .. } => Ok(None),
         };
         if polled.is_err() {
-            self.receiving = Receiving::Broken;
+            self.receiving = Receiving::Broken { is_unanswered: self.is_unanswered() };
         }
         polled
     }

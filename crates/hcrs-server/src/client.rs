@@ -6,6 +6,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 
+use hcrs_forwarded::Forwarding;
 use hcrs_http::{Endpoints, Fault, Scheme};
 use hcrs_metrics::ConnectionProtocol;
 
@@ -50,6 +51,11 @@ impl Client {
             None => (endpoints, scheme),
         };
         Self { admitted, serial, forwarded, is_trusted, scheme, endpoints: Rc::new(endpoints), tls }
+    }
+
+    /// Returns the fields that are believed when the peer describes other clients; `None` if it is no trusted proxy.
+    pub(crate) fn believed(&self) -> Option<Forwarding> {
+        self.admitted.shared.settings().proxies.forwarded.filter(|_| self.is_trusted)
     }
 
     /// Logs that the connection ends with a fault, after its requests were noted.

@@ -289,8 +289,8 @@ impl Intake {
         }
         let exchange = open(client, stream, parts);
         let endpoints = Rc::clone(&client.endpoints);
-        let is_trusted = client.is_trusted;
-        let arrival = upstream::Arrival { endpoints, is_trusted, stripped, is_tunnel, is_extended_connect };
+        let believed = client.believed();
+        let arrival = upstream::Arrival { endpoints, believed, stripped, is_tunnel, is_extended_connect };
         (exchange, PassedOn { group, arrival })
     }
 }

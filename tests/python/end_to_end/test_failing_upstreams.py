@@ -18,7 +18,10 @@ from end_to_end.server import Server, wait_until
 from end_to_end.upstream import Peer, Request, Upstream
 
 
-def test_a_kept_connection_that_was_closed_is_replaced(proxy: Callable[..., Server], upstream: Upstream) -> None:
+@pytest.mark.parametrize("how", ["reset", "leave"])
+def test_a_kept_connection_that_was_closed_is_replaced(
+    proxy: Callable[..., Server], upstream: Upstream, how: str
+) -> None:
     server = proxy(upstream.url)
     assert status_of(server) == 200
     upstream.drop_connections()
@@ -29,7 +32,7 @@ def test_a_kept_connection_that_was_closed_is_replaced(proxy: Callable[..., Serv
     def close_late(peer: Peer, request: Request) -> None:
         """Closes a kept connection when the next request has arrived on it."""
         if peer.number in used:
-            peer.reset()
+            getattr(peer, how)()
         else:
             used.add(peer.number)
             peer.answer()

@@ -46,24 +46,25 @@ def test_the_host_that_upstreams_see(serve: Serve, tmp_path: Path, upstream: Ups
         assert upstream.requests[-1].header("x-forwarded-host") == "a.test"
 
 
-@pytest.mark.parametrize("is_trusted", [True, False])
-def test_what_is_said_about_the_client(proxy: Callable[..., Server], upstream: Upstream, is_trusted: bool) -> None:
-    trusted = ["127.0.0.1"] if is_trusted else ["192.0.2.9"]
-    keys = {"hcrs": {"io_threads": 1, "proxy_mode": "legacy", "forwarded_allow_ips": trusted}}
+@pytest.mark.parametrize("believed", ["legacy", "modern", None])
+def test_what_is_said_about_the_client(proxy: Callable[..., Server], upstream: Upstream, believed: str | None) -> None:
+    """What a trusted proxy does not write is its client's own, and is not continued."""
+    trusted = ["127.0.0.1"] if believed else ["192.0.2.9"]
+    keys = {"hcrs": {"io_threads": 1, "proxy_headers": believed or "legacy", "forwarded_allow_ips": trusted}}
     server = proxy(upstream.url, keys=keys)
-    theirs = {"x-forwarded-for": "192.0.2.1", "x-forwarded-proto": "https", "x-forwarded-host": "outer.test"}
-    httpx.get(server.listeners[1].url, headers={"host": "a.test", "forwarded": "for=192.0.2.1", **theirs})
+    theirs = {
+        "x-forwarded-for": "192.0.2.1", "x-forwarded-proto": "https", "x-forwarded-host": "outer.test",
+        "x-forwarded-prefix": "/x", "x-forwarded-ssl": "on", "forwarded": "for=192.0.2.2",
+    }
+    httpx.get(server.listeners[1].url, headers={"host": "a.test", **theirs})
     request = upstream.requests[-1]
-    if is_trusted:
-        assert request.header("x-forwarded-for") == "192.0.2.1, 127.0.0.1"
-        assert request.header("x-forwarded-proto") == "https"
-        assert request.header("x-forwarded-host") == request.header("host") == "outer.test"
-        assert request.header("forwarded") == 'for=192.0.2.1, for=127.0.0.1;host="outer.test";proto=https'
-    else:
-        assert request.header("x-forwarded-for") == "127.0.0.1"
-        assert request.header("x-forwarded-proto") == "http"
-        assert request.header("x-forwarded-host") == request.header("host") == "a.test"
-        assert request.header("forwarded") == 'for=127.0.0.1;host="a.test";proto=http'
+    host, scheme = ("outer.test", "https") if believed == "legacy" else ("a.test", "http")
+    own = f'for=127.0.0.1;host="{host}";proto={scheme}'
+    assert request.header("x-forwarded-for") == ("192.0.2.1, 127.0.0.1" if believed == "legacy" else "127.0.0.1")
+    assert request.header("forwarded") == (f"for=192.0.2.2, {own}" if believed == "modern" else own)
+    assert request.header("x-forwarded-proto") == scheme
+    assert request.header("x-forwarded-host") == request.header("host") == host
+    assert request.header("x-forwarded-prefix") is None and request.header("x-forwarded-ssl") is None
 
 
 def test_a_unix_socket(proxy: Callable[..., Server], tmp_path: Path) -> None:

@@ -61,6 +61,10 @@ class Peer:
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         self.socket.close()
 
+    def leave(self) -> None:
+        """Ends the connection in order, by FIN."""
+        self.socket.shutdown(socket.SHUT_WR)
+
     def read_head(self) -> Request:
         """Reads a head."""
         lines = self.until(b"\r\n\r\n").decode("latin-1").split("\r\n")[:-2]

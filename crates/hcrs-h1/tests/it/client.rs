@@ -425,6 +425,16 @@ fn a_connection_that_closes_without_a_byte_has_not_answered() {
     let (mut connection, _) = asking(&GET, &[]).unwrap();
     connection.input_mut(99).put_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
     assert!(matches!(connection.poll_event(1), Ok(None)) && !connection.is_unanswered());
+    for (input, is_unanswered) in [(&b""[..], true), (b"HTTP/1.1 100 Continue\r\n\r\n", false), (b"H", false)]
+    {
+        let (mut connection, _) = asking(&GET, &[]).unwrap();
+        if !input.is_empty() {
+            connection.input_mut(99).put_slice(input);
+        }
+        connection.end_input();
+        connection.poll_event(1).unwrap_err();
+        assert_eq!(connection.is_unanswered(), is_unanswered, "{input:?}");
+    }
 }
 
 #[test]

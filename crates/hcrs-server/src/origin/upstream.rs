@@ -37,6 +37,7 @@ mod tunnel;
 
 use std::rc::Rc;
 
+use hcrs_forwarded::Forwarding;
 use hcrs_http::Endpoints;
 use hcrs_link::StreamId;
 use hcrs_metrics::Counters;
@@ -52,8 +53,8 @@ use crate::exchange::Exchange;
 pub(crate) struct Arrival {
     /// The addresses of the client's connection.
     pub endpoints: Rc<Endpoints>,
-    /// Whether it is a trusted proxy.
-    pub is_trusted: bool,
+    /// The fields by which it describes other clients, if it is a trusted proxy.
+    pub believed: Option<Forwarding>,
     /// The part of the path's normal form that is removed.
     pub stripped: Vec<u8>,
     /// Whether the request asks for a WebSocket.

@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
+use hcrs_forwarded::Forwarding;
 use hcrs_http::{Endpoints, Fault};
 use tokio::task::spawn_local;
 
@@ -43,7 +44,7 @@ struct Rerouted {
     /// The settings by whose routes its password was verified.
     settings: Arc<Settings>,
     endpoints: Rc<Endpoints>,
-    is_trusted: bool,
+    believed: Option<Forwarding>,
 }
 
 impl Intake {
@@ -83,7 +84,7 @@ impl Intake {
                     first: first_route,
                     settings: shared.kept_settings(),
                     endpoints: Rc::clone(&client.endpoints),
-                    is_trusted: client.is_trusted,
+                    believed: client.believed(),
                 }),
             };
             match self.open_for_app(client, Ruled { arrived, rules }, now) {
@@ -120,18 +121,18 @@ async fn proceed(
             Then::Route(rerouted) => rerouted,
         };
         let asked = ask_origin(&shared, &exchange, &rerouted);
-        let Rerouted { endpoints, is_trusted, .. } = rerouted;
+        let Rerouted { endpoints, believed, .. } = rerouted;
         match asked {
             Asked::Done => return,
             // Another route asks for a password of another file.
             Asked::Verifying { verification: next, first, settings } => {
-                let rerouted = Rerouted { first, settings, endpoints, is_trusted };
+                let rerouted = Rerouted { first, settings, endpoints, believed };
                 (verification, then) = (next, Then::Route(rerouted));
             }
             Asked::Upstream(Proxied { group, stripped }) => {
                 let (is_tunnel, is_extended_connect) = (false, false);
                 let arrival =
-                    upstream::Arrival { endpoints, is_trusted, stripped, is_tunnel, is_extended_connect };
+                    upstream::Arrival { endpoints, believed, stripped, is_tunnel, is_extended_connect };
                 return upstream::submit(&exchange, group, arrival, &shared.metrics);
             }
         }

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use hcrs_http::ResponseHead;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper::body::{Frame, SizeHint};
@@ -16,10 +16,13 @@ use hyper::body::{Frame, SizeHint};
 use super::job::Job;
 use crate::clock;
 
+/// The length up to which bytes that wait are joined, so that a body of tiny pieces takes little more memory than its bytes.
+const JOINED_MAX: usize = 16 << 10;
+
 /// The bytes of a body that wait for the upstream; at most a request's window.
 #[derive(Debug, Default)]
 pub(super) struct Pipe {
-    waiting: RefCell<VecDeque<Bytes>>,
+    waiting: RefCell<VecDeque<BytesMut>>,
     ended: Cell<bool>,
     /// The trailers, until the upstream's connection takes them.
     trailers: RefCell<Option<ResponseHead>>,
@@ -48,7 +51,11 @@ impl Pipe {
             if self.stuck_since.get().is_none() {
                 self.stuck_since.set(Some(clock::now()));
             }
-            self.waiting.borrow_mut().push_back(Bytes::copy_from_slice(bytes));
+            let mut waiting = self.waiting.borrow_mut();
+            match waiting.back_mut() {
+                Some(last) if last.len() + bytes.len() <= JOINED_MAX => last.extend_from_slice(bytes),
+                _ => waiting.push_back(bytes.into()),
+            }
         }
         if end {
             self.ended.set(true);
@@ -115,7 +122,7 @@ impl Pipe {
         self.taken_at.set(Some(now));
         self.stuck_since.set((!waiting.is_empty()).then_some(now));
         self.taken.set(self.taken.get() + piece.len() as u64);
-        Some(piece)
+        Some(piece.freeze())
     }
 
     /// Registers the task that takes the bytes.
@@ -197,4 +204,19 @@ fn header_map(trailers: &ResponseHead) -> Option<HeaderMap> {
         Some((HeaderName::from_bytes(name).ok()?, HeaderValue::from_bytes(value).ok()?))
     });
     pairs.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tiny_pieces_are_joined_and_long_ones_are_not() {
+        let pipe = Pipe::new(true);
+        (0..JOINED_MAX + 5).for_each(|_| pipe.push(b"x", false));
+        pipe.push(&[b'y'; JOINED_MAX], true);
+        let lens: Vec<_> = std::iter::from_fn(|| pipe.pop()).map(|piece| piece.len()).collect();
+        assert_eq!(lens, [JOINED_MAX, 5, JOINED_MAX]);
+        assert_eq!(pipe.taken(), 2 * JOINED_MAX as u64 + 5);
+    }
 }

@@ -41,6 +41,8 @@ pub(super) enum ConnectError {
     Socket(io::Error),
     #[error("TLS: {0}")]
     Tls(io::Error),
+    #[error("the settings of TLS with it cannot be used, which was logged")]
+    NoTls,
     #[error("it does not speak HTTP/2")]
     NotHttp2,
     #[error("{0}")]
@@ -113,7 +115,10 @@ async fn open(
     let addresses: Vec<_> = lookup_host((host.as_str(), port)).await.map_err(ConnectError::Socket)?.collect();
     let socket = connect_to_one(&addresses, until).await.map_err(ConnectError::Socket)?;
     socket.set_nodelay(true).map_err(ConnectError::Socket)?;
-    let Some(tls) = tls.filter(|_| url.is_tls) else { return Ok((Transport::Tcp(socket), false)) };
+    if !url.is_tls {
+        return Ok((Transport::Tcp(socket), false));
+    }
+    let tls = tls.ok_or(ConnectError::NoTls)?;
     let name =
         ServerName::try_from(host.clone()).map_err(|error| ConnectError::Tls(io::Error::other(error)))?;
     let config = match purpose {
@@ -190,5 +195,14 @@ mod tests {
         let waiting = timeout(Duration::from_millis(300), connect_to_one(&alone, until()));
         waiting.await.unwrap_err();
         assert_eq!(connect_to_one(&[], until()).await.unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[tokio::test]
+    async fn a_server_with_tls_is_not_spoken_to_without() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = UpstreamUrl::parse(&format!("https://{}", listener.local_addr().unwrap())).unwrap();
+        let until = Instant::now() + Duration::from_secs(2);
+        let connected = connect(&url, UpstreamProtocol::Http1, None, Purpose::Requests, until).await;
+        assert!(matches!(connected, Err(ConnectError::NoTls)));
     }
 }

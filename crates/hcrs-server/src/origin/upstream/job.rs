@@ -240,7 +240,7 @@ impl Job {
             host: &self.group.settings.host,
             sender: Sender {
                 peer: self.arrival.endpoints.client().map(|peer| peer.host),
-                is_trusted: self.arrival.is_trusted,
+                believed: self.arrival.believed,
                 stripped: &self.arrival.stripped,
             },
         }
@@ -299,9 +299,9 @@ impl Origin for Job {
     }
 
     fn send_trailers(&self, _: StreamId, trailers: ResponseHead) {
-        // A server that reads them as further fields must not take a client's word for its address.
-        let is_kept = |name: &[u8]| self.arrival.is_trusted || !is_forwarded(name);
-        self.body.set_trailers(ResponseHead::new(0, trailers.fields().filter(|(name, _)| is_kept(name))));
+        // A server that reads them as further fields must not take them for a client's address.
+        let fields = trailers.fields().filter(|(name, _)| !is_forwarded(name));
+        self.body.set_trailers(ResponseHead::new(0, fields));
     }
 
     fn send_credit(&self, _: StreamId, _: u32) {

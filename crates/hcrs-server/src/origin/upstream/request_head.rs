@@ -71,6 +71,7 @@ fn is_named(request: &RequestView<'_>, name: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use hcrs_forwarded::{ForwardedStyle, Forwarding};
     use hcrs_http::{Address, Endpoints, RequestHead, RequestLine};
 
     use super::*;
@@ -103,7 +104,7 @@ mod tests {
         value
     }
 
-    const STRANGER: Sender<'_> = Sender { peer: Some("192.0.2.1"), is_trusted: false, stripped: b"" };
+    const STRANGER: Sender<'_> = Sender { peer: Some("192.0.2.1"), believed: None, stripped: b"" };
 
     #[test]
     fn fields_of_one_hop_end_here() {
@@ -150,6 +151,7 @@ mod tests {
                 ("x-forwarded-proto", "ftp"),
                 ("x-forwarded-host", "b.test"),
                 ("x-forwarded-prefix", "/x"),
+                ("x-forwarded-ssl", "on"),
             ],
         );
         let fields = sent(&head, STRANGER);
@@ -158,16 +160,42 @@ mod tests {
         assert_eq!(field(&fields, "x-forwarded-proto"), Some("https"));
         assert_eq!(field(&fields, "x-forwarded-host"), Some("a.test"));
         assert_eq!(field(&fields, "x-forwarded-port"), None);
-        let proxy = Sender { peer: Some("::1"), is_trusted: true, stripped: b"/api" };
-        let fields = sent(&head, proxy);
+        let of = |style, prefix, stripped| Sender {
+            peer: Some("::1"),
+            believed: Some(Forwarding { style, hops: None, prefix }),
+            stripped,
+        };
+        let own = "for=\"[::1]\";host=\"a.test\";proto=https";
+        let fields = sent(&head, of(ForwardedStyle::Legacy, true, b"/api"));
         assert_eq!(field(&fields, "x-forwarded-for"), Some("10.0.0.1, ::1"));
-        assert_eq!(
-            field(&fields, "forwarded"),
-            Some("for=10.0.0.1, for=\"[::1]\";host=\"a.test\";proto=https")
-        );
+        assert_eq!(field(&fields, "forwarded"), Some(own), "the client's own");
         assert_eq!(field(&fields, "x-forwarded-port"), Some("1"));
         assert_eq!(field(&fields, "x-forwarded-prefix"), Some("/api"));
         assert_eq!(field(&fields, "x-forwarded-proto"), Some("https"));
         assert_eq!(field(&fields, "x-forwarded-host"), Some("a.test"));
+        assert_eq!(field(&fields, "x-forwarded-ssl"), None);
+        let fields = sent(&head, of(ForwardedStyle::Legacy, true, b""));
+        assert_eq!(field(&fields, "x-forwarded-prefix"), Some("/x"));
+        let fields = sent(&head, of(ForwardedStyle::Legacy, false, b""));
+        assert_eq!(field(&fields, "x-forwarded-prefix"), None);
+        let fields = sent(&head, of(ForwardedStyle::Modern, true, b""));
+        assert_eq!(field(&fields, "x-forwarded-for"), Some("::1"), "not the client's own");
+        assert_eq!(field(&fields, "forwarded"), Some(&*format!("for=10.0.0.1, {own}")));
+        assert_eq!(field(&fields, "x-forwarded-port"), None);
+        assert_eq!(field(&fields, "x-forwarded-prefix"), None);
+    }
+
+    #[test]
+    fn a_list_whose_string_does_not_end_is_not_continued() {
+        let believed = Some(Forwarding { style: ForwardedStyle::Modern, hops: None, prefix: false });
+        let proxy = Sender { peer: Some("192.0.2.1"), believed, stripped: b"" };
+        let own = "for=192.0.2.1;host=\"a.test\";proto=https";
+        for (list, is_continued) in
+            [("for=\"x", false), ("for=\"x\\\"", false), ("for=\"x\\\"\"", true), ("for=x\\", true)]
+        {
+            let head = head(Version::Http11, &[("host", "a.test"), ("forwarded", list)]);
+            let expected = if is_continued { format!("{list}, {own}") } else { own.to_owned() };
+            assert_eq!(field(&sent(&head, proxy), "forwarded"), Some(&*expected), "{list}");
+        }
     }
 }

@@ -78,7 +78,7 @@ mod tests {
             head.push_field(name.as_bytes(), value.as_bytes());
         }
         let url = UpstreamUrl::parse("http://up.test:9000").unwrap();
-        let sender = Sender { peer: None, is_trusted: false, stripped: b"/api" };
+        let sender = Sender { peer: None, believed: None, stripped: b"/api" };
         let context = Context { url: &url, host: &UpstreamHost::Client, sender };
         let parts = request_head(&head.view(), context).unwrap();
         assert_eq!(parts.uri, "http://a.test/x?q");
