@@ -202,6 +202,7 @@ impl Place<'_> {
         let until = Instant::now() + HANDSHAKE_TIMEOUT;
         let mut socket =
             TcpStream::connect_timeout(&(self.address, self.ports.https).into(), CONNECT_TIMEOUT)?;
+        socket.set_write_timeout(Some(HANDSHAKE_TIMEOUT))?;
         let name = ServerName::try_from(self.domain.to_string()).map_err(io::Error::other)?;
         let mut tls = ClientConnection::new(challenge_client_config(), name).map_err(io::Error::other)?;
         while tls.is_handshaking() {
